@@ -105,9 +105,16 @@ class PendingMigrationsMiddleware:
     def __call__(self, request: HttpRequest) -> Any:
         if _is_static(request) or find_match(request) is not None:
             return self._pass_on(request)
-        if request.method == "POST" and development.FIELD in request.POST:
+        if _is_form(request) and development.FIELD in request.POST:
             return development.apply_from_page(request)
         return self._pass_on(request) if ready() else development.pending_page(request)
+
+
+def _is_form(request: HttpRequest) -> bool:
+    """Return whether the fields can be read without taking the body from the view: an
+    upload is left alone."""
+    kind = "application/x-www-form-urlencoded"
+    return request.method == "POST" and request.content_type == kind
 
 
 def _is_static(request: HttpRequest) -> bool:

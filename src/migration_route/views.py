@@ -13,7 +13,7 @@ from migration_route.access.authentication import (
     permit_in_form,
 )
 from migration_route.api.views import answer, endpoint, longest_wait
-from migration_route.core.enums import RunState, Scope
+from migration_route.core.enums import SUCCESS_STATES, RunState, Scope
 from migration_route.core.errors import Forbidden, Unauthenticated
 from migration_route.planning.plan import PlanRequest
 from migration_route.presentation.serializers import run_answer
@@ -25,9 +25,6 @@ from migration_route.services.plans import plain_plan
 
 class StaffRequired(Forbidden):
     """This view requires a staff user with the permission to apply migrations."""
-
-
-_GOOD_ENDS = frozenset({RunState.SUCCEEDED, RunState.NOOP})
 
 
 def _perform(request: HttpRequest) -> HttpResponse:
@@ -50,7 +47,7 @@ def _perform(request: HttpRequest) -> HttpResponse:
         run = runs.wait(run.id, actor, seconds=longest_wait())
     if run.is_active:
         return answer(run_answer(run), status=202)
-    return answer(run_answer(run), status=200 if run.state in _GOOD_ENDS else 500)
+    return answer(run_answer(run), status=200 if run.state in SUCCESS_STATES else 500)
 
 
 def _wanted(actor: Actor) -> applying.ApplyRequest:

@@ -5,35 +5,38 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from django.db.migrations import Migration
 from django.test import Client
 from django.urls import reverse
 
 from migration_route.access.actors import shell_actor
 from migration_route.planning.plan import Details, PlanRequest
-from migration_route.services.plans import detailed_plan
+from migration_route.services.plans import dependencies_of, detailed_plan, read_plan
 from migration_route.web.plan_graph import COLUMN, PlanGraph, plan_graph
 from migration_route.web.plans import plan_view
 from tests.factories import History
 
 Dependencies = list[tuple[str, str]]
+DEPENDENCIES = "dependencies = [('testapp', '0001_a'), ('auth', '__first__')]"
+RUN_BEFORE = "run_before = [('testapp', '0002_b')]"
+
+
+def key_of(label: str) -> tuple[str, str]:
+    """Return the app and the name of "app__name"."""
+    app, _, name = label.partition("__")
+    return app, name
 
 
 @pytest.fixture
 def drawn(history: History):
-    """Draw a plan with these steps: each "app.name" with what it depends on."""
+    """Draw a plan with these steps: each "app__name" with what it depends on."""
     history.table("0001_initial", "shelf")
     plan = detailed_plan(PlanRequest(targets=("testapp",)))
 
     def drawn(**steps: Dependencies) -> PlanGraph:
-        migrations, listed = [], []
-        for label, dependencies in steps.items():
-            app, _, name = label.partition("__")
-            kind = type("Migration", (Migration,), {"dependencies": dependencies})
-            migrations.append((kind(name, app), False))
-            listed.append(replace(plan.steps[0], app=app, name=name))
+        keys = {label: key_of(label) for label in steps}
+        listed = [replace(plan.steps[0], app=app, name=name) for app, name in keys.values()]
         view = plan_view(plan.with_details(steps=tuple(listed)), shell_actor(), Details())
-        return plan_graph(view, migrations)
+        return plan_graph(view, {keys[label]: found for label, found in steps.items()})
 
     return drawn
 
@@ -59,20 +62,19 @@ def test_an_edge_between_apps_reaches_both_steps(drawn) -> None:
     assert path.endswith(f"{cart.x} {cart.y}")
 
 
-def test_applied_dependencies_are_left_out_and_first_and_latest_are_found(drawn) -> None:
-    """Only steps of the plan are in the picture."""
-    graph = drawn(
-        shop__0001=[("auth", "0012"), ("auth", "__first__")],
-        shop__0002=[("shop", "0001")],
-        cart__0001=[("shop", "__first__")],
-        cart__0002=[("shop", "__latest__")],
-    )
-    assert [node.depends_on for node in graph.nodes] == [
-        (),
-        ("shop.0001",),
-        ("shop.0001",),
-        ("shop.0002",),
-    ]
+def test_dependencies_are_those_of_django(history: History) -> None:
+    """With `run_before`; an applied migration is not mistaken for a pending one, although
+    `__first__` may name it."""
+    history.table("0001_a", "made_a")
+    history.table("0002_b", "made_b", body=DEPENDENCIES)
+    history.table("0003_c", "made_c", after="0001_a", body=RUN_BEFORE)
+    read = read_plan(PlanRequest(), shell_actor())
+    found = {
+        name: {before for _, before in needs}
+        for (_, name), needs in dependencies_of(read).items()
+    }
+    assert found["0002_b"] == {"0001_a", "0003_c"}
+    assert found["0001_a"] == set()
 
 
 def test_many_apps_stay_in_the_picture(drawn) -> None:

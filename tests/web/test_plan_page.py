@@ -12,6 +12,7 @@ from django.test import Client
 from django.urls import reverse
 
 from migration_route.core.enums import RunState, Scope
+from migration_route.core.errors import DatabaseUnavailable
 from migration_route.ledger import queries
 from migration_route.ledger.records import RunRecord
 from migration_route.planning.plan import Details
@@ -348,3 +349,18 @@ def test_a_step_that_is_safe_on_no_side_of_a_deploy_says_so(
     step = text[text.index("testapp.0002_b</h3>") :]
     assert "no safe side of the deploy</span>" in step
     assert ">before the deploy</span>" not in step
+
+
+def test_the_plan_needs_no_ledger(
+    everyone_can: Client, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the ledger cannot be read, the page lacks only what comes from it."""
+    history.table("0001_initial", "shelf")
+
+    def unavailable(*args: object, **words: object) -> None:
+        raise DatabaseUnavailable("The ledger is away.")
+
+    monkeypatch.setattr(queries, "last_runs", unavailable)
+    text = read(everyone_can)
+    assert "testapp.0001_initial</h3>" in text
+    assert "Apply 1 migration to default</button>" in text

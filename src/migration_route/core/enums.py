@@ -125,6 +125,8 @@ ACTIVE_STATES = frozenset(
 ENDED_STATES = frozenset(RunState) - ACTIVE_STATES
 """The states that a run does not leave by itself."""
 
+SUCCESS_STATES = frozenset({RunState.SUCCEEDED, RunState.NOOP})
+
 
 @unique
 class RehearsalState(StrEnum):

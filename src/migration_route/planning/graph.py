@@ -176,6 +176,19 @@ def read_graph_of(alias: str, migrations: Iterable[Migration]) -> Graph:
     )
 
 
+def dependencies_within(
+    alias: str, migrations: Iterable[Migration]
+) -> dict[Key, frozenset[Key]]:
+    """Return, for each of these migrations of a plan, which of the others it depends on."""
+    found = list(migrations)
+    nodes = read_graph_of(alias, found).loader.graph.node_map
+    keys = {(migration.app_label, migration.name) for migration in found}
+    return {
+        key: frozenset(parent.key for parent in nodes[key].parents if parent.key in keys)
+        for key in keys & nodes.keys()
+    }
+
+
 @without_translations()
 def _load(alias: str, recorded: Applied) -> MigrationLoader:
     importlib.invalidate_caches()  # a file may be newer than the cached listing

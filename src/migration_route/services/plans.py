@@ -30,7 +30,11 @@ from migration_route.ledger.rehearsals import last_rehearsal_of
 from migration_route.planning import fresh_process, sources, sql
 from migration_route.planning.findings import environment, findings_of, steps
 from migration_route.planning.findings.kinds import make_finding
-from migration_route.planning.graph import without_translations
+from migration_route.planning.graph import (
+    Key,
+    dependencies_within,
+    without_translations,
+)
 from migration_route.planning.impact import impact_of_plan, rewritten_by
 from migration_route.planning.phases import (
     NO_DEFERRALS,
@@ -173,6 +177,13 @@ def read_plan(
             plan=read.with_details(details),
             migrations=None if read.is_outdated else read.migrations,
         )
+
+
+def dependencies_of(read: PlanReading) -> dict[Key, frozenset[Key]]:
+    """Return, for each step of a plan, which other steps it depends on; nothing if another
+    process has made the plan."""
+    migrations = [migration for migration, _ in read.migrations or ()]
+    return dependencies_within(read.plan.database, migrations)
 
 
 def plan_with_details(request: PlanRequest, details: Details | None) -> Plan:

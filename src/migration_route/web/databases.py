@@ -15,7 +15,7 @@ from migration_route.planning.plan import DatabaseStatus
 MOST_CARDS = 8
 """More databases than this are a table."""
 
-_FAILURES = frozenset({RunState.FAILED, RunState.STALE, RunState.LOST})
+_FAILURES = frozenset({RunState.FAILED, RunState.STALE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

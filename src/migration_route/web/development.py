@@ -12,8 +12,9 @@ from django.core import signing
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from migration_route.access.actors import shell_actor
+from migration_route.access.networks import client_address
 from migration_route.conf.databases import all_aliases
-from migration_route.core.enums import RunState
+from migration_route.core.enums import SUCCESS_STATES
 from migration_route.core.errors import RouteError
 from migration_route.core.risk import Risk, risk_of
 from migration_route.ledger.records import RunRecord
@@ -32,7 +33,6 @@ _SALT = "migration_route.development"
 _VALID = 3600  # seconds
 _WAIT = 20.0
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
-_GOOD_ENDS = frozenset({RunState.SUCCEEDED, RunState.NOOP})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ def apply_from_page(request: HttpRequest) -> HttpResponse:
         return _page(request)  # too old, or not from this page: the plan is shown again
     except RouteError as error:
         return _page(request, problem=error)
-    if run.state not in _GOOD_ENDS:
+    if run.state not in SUCCESS_STATES:
         return _page(request, run=run)
     response = HttpResponseRedirect(request.get_full_path())
     response.status_code = 303
@@ -101,7 +101,7 @@ def _page(
 
 
 def _is_local(request: HttpRequest) -> bool:
-    return request.META.get("REMOTE_ADDR") in _LOOPBACK
+    return client_address(request.META) in _LOOPBACK
 
 
 def _pending(alias: str, *, is_local: bool) -> PendingPlan:

@@ -3,11 +3,12 @@ of the plan, a column for each app."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from migration_route.core.enums import Severity
-from migration_route.planning.phases import MigrationPlan
+from migration_route.core.enums import Phase, Severity
+from migration_route.planning.graph import Key
+from migration_route.web.filters import worst_severity
 from migration_route.web.plans import PlanView
 
 ROW = 26
@@ -15,9 +16,6 @@ COLUMN = 22
 _MARGIN = 14
 _MOST_COLUMNS = 12  # further apps share the last column
 _LETTER = 7.5
-_FIRST, _LAST = "__first__", "__latest__"
-
-Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +25,7 @@ class Node:
     x: int
     y: int
     tone: str  # the worst severity of its findings: "blocking", "warning", "" for less
-    phase: str
+    phase: Phase
     depends_on: tuple[str, ...]  # steps of the same plan
 
 
@@ -40,77 +38,47 @@ class PlanGraph:
     text_x: int  # where the names begin
 
 
-def plan_graph(view: PlanView, migrations: MigrationPlan) -> PlanGraph:
-    """Return the picture of a plan; `migrations` are the migrations of its steps."""
-    known = {
-        (migration.app_label, migration.name): migration for migration, _ in migrations
-    }
+def plan_graph(view: PlanView, dependencies: Mapping[Key, Collection[Key]]) -> PlanGraph:
+    """Return the picture of a plan; `dependencies` are those between its steps."""
     steps = view.plan.steps
-    rows = {(step.app, step.name): row for row, step in enumerate(steps)}
     columns: dict[str, int] = {}
     for step in steps:
         columns.setdefault(step.app, min(len(columns), _MOST_COLUMNS - 1))
     points = {
-        (app, name): (_MARGIN + columns[app] * COLUMN, _MARGIN + row * ROW)
-        for (app, name), row in rows.items()
+        (step.app, step.name): (_MARGIN + columns[step.app] * COLUMN, _MARGIN + row * ROW)
+        for row, step in enumerate(steps)
     }
-    needs: dict[Key, set[Key]] = {key: set() for key in rows}
-    for key in rows:
-        if key not in known:
-            continue
-        needs[key] |= _resolved(known[key].dependencies, rows)
-        for later in _resolved(known[key].run_before, rows):
-            needs[later].add(key)
-    worst = {step.label: _worst(view, step.label) for step in steps}
+    rows = list(points)
+    needs = {key: sorted(dependencies.get(key, ()), key=rows.index) for key in rows}
     nodes = []
-    for row, step in enumerate(steps):
+    for number, step in enumerate(steps, start=1):
         x, y = points[step.app, step.name]
-        before = sorted(needs[step.app, step.name], key=rows.__getitem__)
+        severity = worst_severity(step, view.findings)
         nodes.append(
             Node(
                 label=step.label,
-                number=row + 1,
+                number=number,
                 x=x,
                 y=y,
-                tone=worst[step.label],
+                tone="" if severity in {None, Severity.INFO} else str(severity),
                 phase=step.phase.phase,
-                depends_on=tuple(".".join(key) for key in before),
+                depends_on=tuple(".".join(key) for key in needs[step.app, step.name]),
             )
         )
     text_x = 2 * _MARGIN + max(columns.values(), default=0) * COLUMN
-    longest = max((len(node.label) for node in nodes), default=0)
+    longest = max((len(node.label) + len(node.phase) for node in nodes), default=0)
     return PlanGraph(
         nodes=tuple(nodes),
         edges=tuple(_paths(needs, points)),
-        width=round(text_x + (longest + 5) * _LETTER),
+        width=round(text_x + (longest + 8) * _LETTER),
         height=len(nodes) * ROW + _MARGIN,
         text_x=text_x,
     )
 
 
-def _resolved(keys: Iterable[tuple[str, str]], rows: dict[Key, int]) -> set[Key]:
-    """Return those of these migrations that are steps of the plan."""
-    found = set()
-    for app, name in keys:
-        if (app, name) in rows:
-            found.add((app, name))
-        elif name in {_FIRST, _LAST}:
-            of_app = [key for key in rows if key[0] == app]
-            choose = min if name == _FIRST else max
-            if of_app:
-                found.add(choose(of_app, key=rows.__getitem__))
-    return found
-
-
-def _worst(view: PlanView, label: str) -> str:
-    found = {finding.severity for finding in view.findings if finding.step == label}
-    for severity in (Severity.BLOCKING, Severity.WARNING):
-        if severity in found:
-            return severity
-    return ""
-
-
-def _paths(needs: dict[Key, set[Key]], points: dict[Key, tuple[int, int]]) -> Iterable[str]:
+def _paths(
+    needs: Mapping[Key, Iterable[Key]], points: dict[Key, tuple[int, int]]
+) -> Iterable[str]:
     for key, before in needs.items():
         x2, y2 = points[key]
         for other in before:

@@ -23,9 +23,7 @@ class Bar:
     start: int
     width: int  # of the time that the step has taken so far
     expected: int  # of its expected duration; 0: not known
-    since_ms: int = (
-        0  # of a running step: when it started, since the epoch; 0: it has ended
-    )
+    since_ms: int = 0  # when a running step started, since the epoch; 0: not running
     units_per_second: float = 0.0
 
 

@@ -12,7 +12,12 @@ from django.shortcuts import redirect
 from migration_route.access.actors import Actor, may
 from migration_route.conf import route_settings
 from migration_route.core.enums import Action, CopyKind, RehearsalState, RunState, Scope
-from migration_route.core.errors import PlanChanged, RouteError, StaleCode
+from migration_route.core.errors import (
+    DatabaseUnavailable,
+    PlanChanged,
+    RouteError,
+    StaleCode,
+)
 from migration_route.ledger.records import RunRecord
 from migration_route.ledger.rehearsals import RehearsalRecord
 from migration_route.planning.plan import DEFAULT_DETAILS, Details, PlanRequest
@@ -132,7 +137,7 @@ def _plan_context(
             requirement=requirement,
             rehearsal=rehearsed,
         ),
-        "graph": plan_graph(view, read.migrations)
+        "graph": plan_graph(view, planning.dependencies_of(read))
         if read.migrations and len(found.steps) > 1
         else None,
         "last_run": last,
@@ -148,9 +153,13 @@ def _plan_context(
 
 
 def _last_run(database: str, actor: Actor) -> RunRecord | None:
+    """Return the newest run that the actor may read; None also while the ledger is
+    unavailable: the plan itself does not need it."""
     if not may(actor, Scope.READ, database):
         return None
-    return runs.last_runs([database], actor).get(database)
+    with suppress(DatabaseUnavailable):
+        return runs.last_runs([database], actor).get(database)
+    return None
 
 
 def apply(request: HttpRequest, actor: Actor) -> HttpResponse:

@@ -28,7 +28,13 @@ from migration_route.conf.databases import (
     using_private_connection,
 )
 from migration_route.core import clock, subprocesses
-from migration_route.core.enums import EventKind, RunState, StepState, WaitingReason
+from migration_route.core.enums import (
+    SUCCESS_STATES,
+    EventKind,
+    RunState,
+    StepState,
+    WaitingReason,
+)
 from migration_route.core.errors import (
     DatabaseUnavailable,
     InvalidState,
@@ -164,7 +170,6 @@ _ALIVE = frozenset(
     {RunState.WAITING, RunState.RUNNING, RunState.PAUSED, RunState.CANCELLING}
 )
 _LOSABLE = _ALIVE | {RunState.LOST}
-_SUCCESS = frozenset({RunState.SUCCEEDED, RunState.NOOP})
 
 
 def reap(run: RunRecord) -> RunRecord:
@@ -287,7 +292,7 @@ def _conclude(run: RunRecord) -> RunRecord:
         _flush(run_log)  # with what its supervisor left in the spool
         concluded = _conclusion(run, run_log)
         current = _under_way(run_log)
-        is_done = concluded is not None and concluded.text in _SUCCESS
+        is_done = concluded is not None and concluded.text in SUCCESS_STATES
         report = WorkerReport(
             ending="done" if is_done else None,
             current=current,

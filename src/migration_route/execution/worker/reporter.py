@@ -65,6 +65,7 @@ class Reporter(MigrationObserver):
         self._shown = self._omitted = self._omitted_ms = 0
         self._touching = self._wrote = False
         self._throttle = Throttle()
+        self._is_complete = False  # by the last report of progress
 
     def send(self, message: Message) -> None:
         """Send one message, undivided."""
@@ -105,8 +106,11 @@ class Reporter(MigrationObserver):
             self._report("output", stream=stream, text=line)
 
     def progress(self, done: int, total: int | None) -> None:
-        """Send how far the running Python is; the last report of it always."""
-        if self._throttle.is_due() or (total is not None and done >= total):
+        """Send how far the running Python is; the first report that all is done always."""
+        is_complete = total is not None and done >= total
+        is_first = is_complete and not self._is_complete
+        self._is_complete = is_complete
+        if is_first or self._throttle.is_due():
             self._report(
                 "progress", operation=self._operation, count=done, facts={"total": total}
             )
@@ -154,6 +158,7 @@ class Reporter(MigrationObserver):
         self._operation = position
         self._shown = 0
         self._throttle.restart()
+        self._is_complete = False
         text = self.mask(describe_operation(operation))
         self._report("operation_started", operation=position, text=text)
 
@@ -170,6 +175,7 @@ class Reporter(MigrationObserver):
         self._pass_gate(place, text=self.mask(describe_operation(operation)))
         self._operation = place.position
         self._throttle.restart()
+        self._is_complete = False
 
     def operation_returns(self, place: OperationPosition, duration_ms: int) -> None:
         """Wait until it is recorded that an operation is complete."""
