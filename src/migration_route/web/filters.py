@@ -33,7 +33,7 @@ from migration_route.core.values import SignalState
 from migration_route.ledger.records import EntryRecord, EventRecord, RunRecord, StepRecord
 from migration_route.ledger.rehearsals import ObservedLock, ObservedStep, RehearsalRecord
 from migration_route.ledger.step_evidence import StepError
-from migration_route.planning.plan import Finding, Step
+from migration_route.planning.plan import Finding, Step, StepPhase
 from migration_route.presentation.text.plans import (
     estimate_line,
     expected_line,
@@ -147,6 +147,14 @@ def waits_for(reason: str) -> str:
 @register.filter
 def phase_words(phase: Phase | None) -> str:
     return _PHASES[phase]
+
+
+@register.filter
+def side_words(phase: StepPhase) -> str:
+    """Return the side of a deploy on which a step is safe; "" if it is safe on both."""
+    if phase.unsafe:
+        return "no safe side of the deploy"
+    return "" if phase.phase is Phase.ANY else phase_words(phase.phase)
 
 
 @register.filter("as_time")

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from migration_route.core.enums import Phase, Severity
+from migration_route.core.enums import Severity
 from migration_route.planning.graph import Key
-from migration_route.web.filters import worst_severity
+from migration_route.web.filters import side_words, worst_severity
 from migration_route.web.plans import PlanView
 
 ROW = 26
@@ -25,7 +25,7 @@ class Node:
     x: int
     y: int
     tone: str  # the worst severity of its findings: "blocking", "warning", "" for less
-    phase: Phase
+    side: str  # of the deploy; "" if either is safe
     depends_on: tuple[str, ...]  # steps of the same plan
 
 
@@ -61,12 +61,12 @@ def plan_graph(view: PlanView, dependencies: Mapping[Key, Collection[Key]]) -> P
                 x=x,
                 y=y,
                 tone="" if severity in {None, Severity.INFO} else str(severity),
-                phase=step.phase.phase,
+                side=side_words(step.phase),
                 depends_on=tuple(".".join(key) for key in needs[step.app, step.name]),
             )
         )
     text_x = 2 * _MARGIN + max(columns.values(), default=0) * COLUMN
-    longest = max((len(node.label) + len(node.phase) for node in nodes), default=0)
+    longest = max((len(node.label) + len(node.side) for node in nodes), default=0)
     return PlanGraph(
         nodes=tuple(nodes),
         edges=tuple(_paths(needs, points)),
